@@ -285,6 +285,21 @@ class TestFaults:
         assert get_accounting(queue).problem is None
         assert len(get_accounting(queue).reports) == 1
 
+    @pytest.mark.parametrize(
+        ("text", "free", "full"),
+        [
+            ("database or disk is full", 10, True),
+            ("disk I/O error", 0, True),
+            ("disk I/O error", 10, False),
+            ("database is locked", 0, False),
+        ],
+    )
+    def test_an_io_error_on_a_full_volume_means_that_it_is_full(
+        self, text: str, free: int, full: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite_file, "get_space", lambda _: (free, 5))
+        assert sqlite_file.is_full(sqlite3.OperationalError(text), "events.db") is full
+
     def test_a_corrupt_file_is_set_aside_and_a_new_one_is_made(
         self, processes: SQLiteProcesses
     ) -> None:

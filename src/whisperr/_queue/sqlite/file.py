@@ -289,9 +289,17 @@ def make_room(db: sqlite3.Connection) -> None:
         return
 
 
-def is_full(error: sqlite3.Error) -> bool:
-    """Return whether the error means that the volume is full."""
-    return "is full" in str(error)
+def is_full(error: sqlite3.Error, path: str) -> bool:
+    """Return whether the error means that the volume is full.
+
+    On a full volume, SQLite also fails to enlarge the index of its log, which it maps into memory.
+    It calls that an I/O error.
+    """
+    text = str(error)
+    if "disk I/O error" in text:
+        free, reserve = get_space(path)
+        return free < reserve
+    return "is full" in text
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:

@@ -102,7 +102,7 @@ class Session:
             except sqlite3.IntegrityError:  # a row's position leaves no room after it
                 self._write_now(db, lambda db, _: repair_state(db, self._now()))
             except sqlite3.OperationalError as error:
-                if not file.is_full(error):
+                if not file.is_full(error, self._path):
                     raise
                 file.make_room(db)
             return self._write_now(db, act)
@@ -177,7 +177,7 @@ class Session:
                 self.close()
             elif "no such table" in str(error):  # the next use creates it again
                 self.close()
-            if file.is_full(error):
+            if file.is_full(error, self._path):
                 raise StoreFullError(f"{self._path}: {file.NO_SPACE}") from error
             raise StoreError(f"{self._path}: {error}{aside}") from error
         except (StoreError, NotNow):
