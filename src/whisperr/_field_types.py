@@ -13,10 +13,11 @@ Pure. Threads: any.
 from __future__ import annotations
 
 import typing
-from collections.abc import Collection, ItemsView, Iterable, Mapping
+from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from math import isfinite
 from types import GenericAlias, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -29,8 +30,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._typed_event import TypedEvent
 
-# Deeper values are the business of the encoder, which has the same limit.
+# Deeper and more values are the business of the encoder, which has the same limits.
 _MAX_DEPTH = 64
+_MAX_VALUES = 100_000
 _MAX_CHARS = 200
 _QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
 # As type checkers have it, a whole number is a `float`, too.
@@ -50,9 +52,10 @@ def check_types(event: TypedEvent) -> None:
     """
     kind = type(event)
     annotations = get_annotations(kind)
+    left = iter(range(_MAX_VALUES))
     for name, value in get_values(event).items():
         try:
-            problem = _find_problem(value, annotations[name], name)
+            problem = _find_problem(value, annotations[name], name, 0, left)
         except Exception:  # noqa: BLE001  # an annotation of the application that fails is not known
             problem = None
         if problem is not None:
@@ -91,6 +94,7 @@ def get_members(kind: Any) -> tuple[dict[str, Any], set[str]]:
     return found, required
 
 
+@lru_cache(maxsize=128)  # classes; a list may have thousands of values of one
 def get_hints(kind: Any) -> dict[str, Any]:
     """Return the annotations of a class; of `Pair[int]`, with the type in place of the variable.
 
@@ -225,25 +229,33 @@ def _substitute(annotation: Any, known: dict[Any, Any]) -> Any:
     return annotation[tuple(known.get(one, one) for one in variables)]
 
 
-def _find_problem(value: object, annotation: Any, path: str, depth: int = 0) -> str | None:
-    """Return what is wrong with a value, beginning with its path; None if nothing is."""
+def _find_problem(
+    value: object, annotation: Any, path: str, depth: int, left: Iterator[int]
+) -> str | None:
+    """Return what is wrong with a value, beginning with its path; None if nothing is.
+
+    `left` has a number for each value that may still be checked: of a list that contains itself
+    twice, the values would never end.
+    """
     annotation = strip(annotation)
-    if annotation is Any or depth > _MAX_DEPTH:
+    if annotation is Any or depth > _MAX_DEPTH or next(left, None) is None:
         return None
     if is_alias(annotation):
-        return _find_problem(value, expand_alias(annotation), path, depth + 1)
+        return _find_problem(value, expand_alias(annotation), path, depth + 1, left)
     origin = get_origin(annotation)
     if origin is Union or origin is UnionType:
-        return _check_union(value, annotation, path, depth)
+        return _check_union(value, annotation, path, depth, left)
     if origin is Literal:
         known = any(type(value) is type(one) and value == one for one in get_args(annotation))
         return None if known else f"{path}: must be {_describe(annotation)}, got another value"
     if is_typed_dict(origin or annotation):
-        return _check_members(value, annotation, path, depth)
-    return _check_instance(value, annotation, path, depth)
+        return _check_members(value, annotation, path, depth, left)
+    return _check_instance(value, annotation, path, depth, left)
 
 
-def _check_instance(value: object, annotation: Any, path: str, depth: int) -> str | None:
+def _check_instance(
+    value: object, annotation: Any, path: str, depth: int, left: Iterator[int]
+) -> str | None:
     """Return what is wrong with a value of a plain class, or with an item of a container."""
     plain = get_origin(annotation) or annotation
     if not isinstance(plain, type) or getattr(plain, "_is_protocol", False):
@@ -264,7 +276,7 @@ def _check_instance(value: object, annotation: Any, path: str, depth: int) -> st
     else:
         pairs = enumerate(zip(value, of, strict=True))
         items = [(item, one, f"{path}[{i}]") for i, (item, one) in pairs]
-    found = (_find_problem(item, one, where, depth + 1) for item, one, where in items)
+    found = (_find_problem(item, one, where, depth + 1, left) for item, one, where in items)
     return next((problem for problem in found if problem is not None), None)
 
 
@@ -274,18 +286,22 @@ def _is_unpacked(annotation: Any) -> bool:
     return name.endswith(".Unpack") or getattr(annotation, "__unpacked__", False) is True
 
 
-def _check_union(value: object, annotation: Any, path: str, depth: int) -> str | None:
+def _check_union(
+    value: object, annotation: Any, path: str, depth: int, left: Iterator[int]
+) -> str | None:
     members = [member for member in get_args(annotation) if member is not NoneType]
     if value is None and len(members) < len(get_args(annotation)):
         return None
-    problems = [_find_problem(value, member, path, depth) for member in members]
+    problems = [_find_problem(value, member, path, depth, left) for member in members]
     if None in problems:
         return None
     # With one member, the problem may be an item of `list[int] | None`.
     return problems[0] if len(problems) == 1 else _refuse(value, annotation, path)
 
 
-def _check_members(value: object, annotation: Any, path: str, depth: int) -> str | None:
+def _check_members(
+    value: object, annotation: Any, path: str, depth: int, left: Iterator[int]
+) -> str | None:
     """Return what is wrong with a dictionary that a TypedDict describes."""
     if not isinstance(value, dict):
         return _refuse(value, annotation, path)
@@ -294,7 +310,7 @@ def _check_members(value: object, annotation: Any, path: str, depth: int) -> str
         return f"{path}: has keys that {_describe(annotation)} has not"
     for name, of in members.items():
         if name in value:
-            problem = _find_problem(value[name], of, f"{path}.{name}", depth + 1)
+            problem = _find_problem(value[name], of, f"{path}.{name}", depth + 1, left)
             if problem is not None:
                 return problem
         elif name in required:

@@ -305,6 +305,16 @@ class TwoCells(Row[int, str]):
     pass
 
 
+@dataclass
+class Tree:
+    left: Tree | None = None
+    right: Tree | None = None
+
+
+class Planted(Event):
+    tree: Tree
+
+
 def find_problem(event: Event) -> str | None:
     try:
         check_types(event)
@@ -462,6 +472,12 @@ class TestStrict:
     ) -> None:
         expected = None if problem is None else f"Described.{problem}"
         assert find_problem(Described(contact=contact)) == expected
+
+    def test_a_value_that_contains_itself_is_left_to_the_encoder(self) -> None:
+        tree = Tree()
+        tree.left = tree.right = tree
+        with pytest.raises(InvalidEvent, match=r"tree\.left: contains itself"):
+            encode(Planted(tree=tree))
 
     def test_any_other_client_sends_the_event_as_it_is(self) -> None:
         event = PlanUpgraded(plan="basic", seats="9")  # type: ignore[arg-type]  # what is tested

@@ -33,7 +33,7 @@ class ClientDefaults:
     - `plain`: what events get outside of scopes, without what a function returns.
     """
 
-    __slots__ = ("_calling", "_context", "_fixed", "_function", "_properties", "plain")
+    __slots__ = ("_calling", "_context", "_fixed", "_function", "_properties", "_tail", "plain")
 
     def __init__(
         self, given: DefaultProperties | None, context: Mapping[str, Any], fixed: Mapping[str, Any]
@@ -44,6 +44,7 @@ class ClientDefaults:
         self._context = context
         self._fixed = fixed
         self._calling: set[int] = set()  # the threads that are in the function
+        self._tail = self._make_tail({})
         self.plain = self._encode(None)
         if given is not None:
             SCOPES.in_use = True
@@ -82,7 +83,7 @@ class ClientDefaults:
 
     def _encode(self, layer: Layer | None, found: Mapping[Any, object] | None = None) -> Defaults:
         """Encode the default properties, or what the function has returned, and the scopes."""
-        defaults = Defaults(self._make_tail({}))
+        defaults = Defaults(self._tail)
         own = self._properties if found is None else found
         scoped = {} if layer is None else layer.properties
         defaults.set_properties(("default_properties", own), ("scope", scoped))
