@@ -6,25 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from whisperr import Whisperr, WhisperrError
-from whisperr.dev import LocalServer
+from tests.served_client import errors, server
+from whisperr import Whisperr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from whisperr import WhisperrError
+    from whisperr.dev import LocalServer
+
     MakeClient = Callable[..., Whisperr]
 
-
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as started:
-        yield started
-
-
-@pytest.fixture
-def errors() -> list[WhisperrError]:
-    """What `on_error` was called with."""
-    return []
+__all__ = ["errors", "server"]  # fixtures for the stories
 
 
 @pytest.fixture

@@ -19,10 +19,9 @@ import pytest
 
 from tests.hosted import BOUND, Hosted
 from tests.hosts.trials.trial import Services, is_installed
-from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from whisperr.dev import LocalServer
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "frameworks" / "queues.md"
 USERS = [f"user_{n}" for n in range(4)]
@@ -120,18 +119,6 @@ QUEUES = {
 NOT_ON_PYPY = "huey: on PyPy its SQLite storage leaves statements open and cannot commit"
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the signals of POSIX")
-
-
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def services() -> Iterator[Services]:
-    with Services() as started:
-        yield started
 
 
 def get_blocks(queue: str) -> list[str]:

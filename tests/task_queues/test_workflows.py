@@ -20,10 +20,9 @@ import pytest
 from tests.hosted import BOUND
 from tests.hosts.host import Host
 from tests.hosts.trials.trial import Services, is_installed
-from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from whisperr.dev import LocalServer
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "frameworks" / "workflows.md"
 BLOCKS = {
@@ -60,18 +59,6 @@ run_deployment("exports/exports", timeout=0)
 """
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the signals of POSIX")
-
-
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def services() -> Iterator[Services]:
-    with Services() as started:
-        yield started
 
 
 def needs(package: str) -> None:
