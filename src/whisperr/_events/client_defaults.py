@@ -38,7 +38,7 @@ class ClientDefaults:
     def __init__(
         self, given: DefaultProperties | None, context: Mapping[str, Any], fixed: Mapping[str, Any]
     ) -> None:
-        """`context` is the client's own; `fixed`: what nobody can replace in it."""
+        """`context` is the client's own; `fixed`: what no call can replace in it."""
         self._function = given if callable(given) else None
         self._properties: Mapping[str, Any] = {} if given is None or callable(given) else given
         self._context = context
