@@ -1,11 +1,15 @@
 """A FastAPI application with many tenants: typed events, a scope for each request, and metrics.
 
+    pip install 'whisperr[fastapi,prometheus]' uvicorn
     whisperr dev                                     # in one terminal
     export WHISPERR_API_KEY=wrk_test WHISPERR_BASE_URL=http://127.0.0.1:8722
     uvicorn --app-dir examples tenants_fastapi:app   # in another one
     curl -X POST -H 'X-User: ada' -H 'X-Tenant: acme' 'http://127.0.0.1:8000/plan?name=pro&seats=9'
     curl -X POST -H 'X-User: bob' -H 'X-Tenant: blue' 'http://127.0.0.1:8000/export?rows=120000'
     curl http://127.0.0.1:8000/metrics/
+
+Within 10 seconds, `whisperr dev` prints both events; plan_upgraded has the properties
+`{"plan": "pro", "seats": 9, "region": "eu", "tenant": "acme"}`.
 
 `whisperr events examples/tenants_fastapi.py` prints the tracking plan.
 """
@@ -23,15 +27,27 @@ from whisperr.fastapi import Tracker, WhisperrMiddleware
 from whisperr.prometheus import collector
 
 
-class PlanUpgraded(Event):
+class ShopEvent(Event, abstract=True):
+    """The base class of the events. No call names these two: they are added to every event.
+
+    Attributes:
+        tenant: The customer, from a scope.
+        region: Where the server runs, from the default properties.
+    """
+
+    tenant: str | None = None
+    region: str | None = None
+
+
+class PlanUpgraded(ShopEvent):
     """A user moves to a larger plan."""
 
     plan: Literal["pro", "team"]
     seats: int
 
 
-class ExportFailed(Event):
-    """An export has more rows than the plan allows."""
+class ExportFailed(ShopEvent):
+    """An export fails, because it has too many rows."""
 
     rows: int
 

@@ -26,17 +26,6 @@ from billing.signature import sign
 
 HERE = Path(__file__).resolve().parent
 BOUND = 60.0  # seconds; only something that hangs takes this long
-SET_UP = """
-from datetime import timedelta
-from django.contrib.auth.models import User
-from django.utils import timezone
-from billing.models import Subscription
-ada = User.objects.create_user("ada", "ada@example.com", "secret")
-bob = User.objects.create_user("bob", "bob@example.com", "secret")
-Subscription.objects.create(user=ada, customer="cus_ada", tenant="acme")
-over = timezone.now() - timedelta(days=1)
-Subscription.objects.create(user=bob, customer="cus_bob", tenant="blue", trial_ends_at=over)
-"""
 ADA, BOB = "1", "2"
 EXPECTED: Counter[tuple[str | None, ...]] = Counter(
     {
@@ -197,7 +186,7 @@ def main() -> int:
             environment["WHISPERR_BASE_URL"] = service.url
             print("$ manage.py whisperr_check", flush=True)
             manage(environment, "migrate", "--verbosity", "0")
-            manage(environment, "shell", "--no-imports", "--command", SET_UP)
+            manage(environment, "add_customers")
             manage(environment, "whisperr_check")
             server = ["uvicorn", "--port", "0", "--log-level", "info", "shop.asgi:application"]
             shop = Process(server, "Uvicorn running on ", environment)

@@ -48,7 +48,8 @@ class Event(TypedEvent):
     Each annotated attribute of a subclass is a field, as in a dataclass, and becomes a property of
     the event. Every subclass is a frozen dataclass whose arguments are keywords; do not decorate
     it. `Whisperr.track` and the trackers take an instance in place of the event type and the
-    properties. A field whose value is None is not sent.
+    properties. A field whose value is None is not sent, unless `whisperr.scope` or
+    `default_properties` fills it. `whisperr events` lists the classes as a tracking plan.
 
     A wrong, missing or unknown argument is an error of the type checker. At run time, a missing or
     unknown one raises TypeError where the event is made. The client checks the types of the values
@@ -66,6 +67,8 @@ class Event(TypedEvent):
 
         class SeatsChanged(Event, event_type="seat_count_changed"):
             seats: int
+
+        client.track("user_8842", PlanUpgraded(plan="pro", seats=9))
 
     Args:
         event_type: An argument of the class statement: another event type than the name of the

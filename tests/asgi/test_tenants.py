@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,7 +13,7 @@ import pytest
 
 from tests.facilities import needs_signals
 from tests.hosted import EXAMPLES, Hosted
-from whisperr import InvalidEvent
+from whisperr import InvalidEvent, scope
 from whisperr._cli.main import main
 from whisperr.testing import capture, send_to
 
@@ -57,8 +58,10 @@ def test_typed_events_have_the_tenant_the_region_and_the_id_of_the_request(
         assert browser.post("/plan?name=gold&seats=9", headers=ACME).status_code == 422
         assert browser.post("/plan?name=pro&seats=9").status_code == 422  # no tenant
     upgraded, failed = events
-    events.assert_tracked(example["PlanUpgraded"](plan="pro", seats=9), user="ada", times=1)
-    events.assert_tracked(example["ExportFailed"](rows=120_000), user="bob", times=1)
+    plan_upgraded = example["PlanUpgraded"](plan="pro", seats=9, tenant="acme", region="eu")
+    export_failed = example["ExportFailed"](rows=120_000, tenant="blue", region="eu")
+    events.assert_tracked(plan_upgraded, user="ada", times=1)
+    events.assert_tracked(export_failed, user="bob", times=1)
     assert upgraded.properties == {"plan": "pro", "seats": 9, "region": "eu", "tenant": "acme"}
     assert failed.properties == {"rows": 120_000, "region": "eu", "tenant": "blue"}
     assert upgraded.context["request_id"] == "r-1"
@@ -96,8 +99,25 @@ def test_the_command_writes_the_tracking_plan(capsys: pytest.CaptureFixture[str]
         "## `export_failed`",
         "## `plan_upgraded`",
         '| `plan` | `"pro"`, `"team"` | yes |',
+        "| `tenant` | string | no |",
     ):
         assert line in plan
+
+
+def test_the_json_schema_allows_the_tenant_and_the_region_and_no_other_property(
+    example: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    assert main(["events", EXAMPLE, "--format", "json-schema"]) == 0
+    validator = jsonschema.Draft202012Validator(json.loads(capsys.readouterr().out))
+    upgraded = example["PlanUpgraded"](plan="pro", seats=9)
+    with capture(strict=True) as events, scope(tenant="acme"):
+        example["client"].track("ada", upgraded)
+        with scope(job_id=77):
+            example["client"].track("ada", upgraded)
+    found = [{"event_type": one.type, "properties": one.properties} for one in events]
+    assert [validator.is_valid(one) for one in found] == [True, False]
+    assert found[0]["properties"]["tenant"] == "acme"
 
 
 @needs_signals

@@ -355,9 +355,9 @@ class TestErrors:
         [
             ("nowhere", 2, "there is no module nowhere; run this in the folder of your project"),
             ("nowhere/plans.py", 2, "nowhere/plans.py does not exist"),
-            (".", 2, "name a package or a module of this folder"),
+            (".", 2, "'.' is no package; name a package or a module of this folder, such as shop"),
             ("", 2, "'' is no name of a module"),
-            ("./", 2, "name a package or a module of this folder"),
+            ("./", 2, "'./' is no package; name a package or a module of this folder"),
             ("whisperr.errors", 1, "no events: whisperr.errors has no class that is derived from"),
         ],
     )

@@ -68,3 +68,7 @@ def test_the_demo_shows_that_everything_arrived(tmp_path: Path) -> None:
         "whisperr_client_event_accepted 7.0",
     ):
         assert text in output
+    shown = (EXAMPLE / "README.md").read_text(encoding="utf-8").split("```text\n")[1]
+    events = [line for line in shown.partition("```")[0].splitlines() if "identify" not in line]
+    assert len(events) == 2
+    assert [line for line in events if line not in output] == []

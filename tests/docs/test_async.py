@@ -103,7 +103,7 @@ def test_on_error_may_reach_a_loop() -> None:
 def test_every_call_of_the_table_is_public(heading: str) -> None:
     public = get_text("tests/public_api.txt")
     named = [name for row in get_rows(PAGE, heading) for name in get_names(row[0])]
-    calls = {name.partition("(")[0].split(".")[-1] for name in named if name.startswith("await ")}
+    calls = {name.rpartition("(")[0].split(".")[-1] for name in named if name.startswith("await ")}
     assert calls == {"aflush", "ashutdown", "atrack"}
     for call in calls:
         assert re.search(rf"\.{call}\(.*async def", public), call

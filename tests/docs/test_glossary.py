@@ -15,8 +15,8 @@ REQUIRED = """
     drain, dropped, event, extend, fault injection, foreign event, give-up, held, hint, hold,
     identify, in flight, integration, jitter, lease, leased queue, loss, message id, not
     accepted, occurrence, occurrence key, outbox, override, own event, pace, part, pause, poll,
-    queue, reason, relay, release, report, resolver, retry, Retry-After, scheduler, settled, shared
-    queue, signal, sink, state, sweep, tail, tracker, validation, verdict, wake-up
+    queue, reason, relay, release, report, resolver, retry, Retry-After, scheduler, scope, settled,
+    shared queue, signal, sink, state, sweep, tail, tracker, validation, verdict, wake-up
 """
 
 

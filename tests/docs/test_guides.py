@@ -57,6 +57,10 @@ def asgi(names: dict[str, Any], server: LocalServer) -> None:
         ("user_8842", "plan_upgraded"),
         ("user_8842", "export_failed"),
     ]
+    with TestClient(names["shop"]) as browser:
+        headers = {"x-user": "user_8842", "x-tenant": "acme"}
+        assert browser.post("/downgrade", headers=headers).status_code == 200
+    assert server.arrivals()[-1].body["properties"] == {"tenant": "acme"}
 
 
 def wsgi(names: dict[str, Any], server: LocalServer) -> None:
@@ -107,10 +111,16 @@ def flask(names: dict[str, Any], server: LocalServer) -> None:
     names["engine"].dispose()
     done = names["app"].test_cli_runner().invoke(args=["expire-trials"])
     assert done.exit_code == 0, done.output
-    for app in ("app", "shop"):
+    names["tenants"].test_client().post("/export", headers={"X-Tenant": "acme"})
+    with names["tenants"].app_context():
+        names["current"].client.track("user_8842", "trial_expired")
+    for app in ("app", "shop", "tenants"):
         with names[app].app_context():
             assert names["current"].client.shutdown() is True
-    assert [a.type for a in server.arrivals()] == ["subscription_cancelled", "trial_expired"]
+    *sent, exported, outside = server.arrivals()
+    assert [a.type for a in sent] == ["subscription_cancelled", "trial_expired"]
+    assert exported.body["properties"] == {"rows": 120, "tenant": "acme"}
+    assert outside.body.get("properties", {}) == {}
 
 
 def celery(names: dict[str, Any], server: LocalServer) -> None:

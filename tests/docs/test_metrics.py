@@ -30,7 +30,7 @@ SCRAPE = """
 from prometheus_client import generate_latest
 from starlette.testclient import TestClient
 
-print(TestClient(app).get("/metrics/").text)
+print(TestClient(app, follow_redirects=False).get(PATH).text)
 print(generate_latest(registry).decode())
 """
 
@@ -38,9 +38,12 @@ print(generate_latest(registry).decode())
 def test_the_code_runs(tmp_path: Path) -> None:
     for module in ("fastapi", "opentelemetry", "prometheus_client"):
         pytest.importorskip(module, reason=f"{module} is not installed")
+    yaml = pytest.importorskip("yaml", reason="PyYAML is in the extra `dev`")
     with LocalServer() as server:
         environment = {"WHISPERR_BASE_URL": server.url, "WHISPERR_API_KEY": "wrk_test"}
-        done = run(tmp_path, paste(PAGE) + SCRAPE, **environment)
+        (job,) = yaml.safe_load(get_blocks(PAGE, "yaml")[0])["scrape_configs"]
+        path = f"\nPATH = {job['metrics_path']!r}\n"
+        done = run(tmp_path, paste(PAGE) + path + SCRAPE, **environment)
         assert done.stderr == ""
         assert "\nwhisperr_client_event_accepted 1.0\n" in done.stdout
         assert '\nwhisperr_client_event_accepted{client="web"} 1.0\n' in done.stdout

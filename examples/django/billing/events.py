@@ -1,8 +1,4 @@
-"""The events of the shop. `whisperr events billing.events` prints them as a tracking plan.
-
-Two properties of every event are not fields, because no call gives them: `tenant` comes from a
-scope, and `region` from the settings.
-"""
+"""The events of the shop. `whisperr events billing.events` prints them as a tracking plan."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -13,13 +9,25 @@ from whisperr import Event
 from .plans import Plan
 
 
-class LoggedIn(Event):
+class ShopEvent(Event, abstract=True):
+    """The base class of the events. No call names these two: they are added to every event.
+
+    Attributes:
+        tenant: The subdomain of the tenant, from a scope.
+        region: Where the shop runs, from WHISPERR_DEFAULT_PROPERTIES.
+    """
+
+    tenant: str | None = None
+    region: str | None = None
+
+
+class LoggedIn(ShopEvent):
     """A user logs in."""
 
     method: Literal["password"]
 
 
-class PlanUpgraded(Event):
+class PlanUpgraded(ShopEvent):
     """A user moves to a larger plan, and the charge succeeds.
 
     Attributes:
@@ -33,7 +41,7 @@ class PlanUpgraded(Event):
     price: Decimal
 
 
-class UpgradeFailed(Event):
+class UpgradeFailed(ShopEvent):
     """A user wanted a larger plan and did not get it.
 
     Attributes:
@@ -44,13 +52,13 @@ class UpgradeFailed(Event):
     reason: Literal["card_declined"]
 
 
-class ReportExported(Event):
+class ReportExported(ShopEvent):
     """A user downloads a report."""
 
     format: Literal["csv"]
 
 
-class TrialExpired(Event):
+class TrialExpired(ShopEvent):
     """A trial ends without a purchase.
 
     Attributes:

@@ -1,6 +1,6 @@
 """The pages of the shop, and its metrics, to which a real site admits Prometheus only."""
 
-from django.urls import path
+from django.urls import path, re_path
 from prometheus_client import REGISTRY
 from prometheus_client.django import PrometheusDjangoView
 
@@ -16,5 +16,5 @@ urlpatterns = [
     path("plan/", views.change_plan),
     path("export/", views.export),
     path("webhook/", views.webhook),
-    path("metrics/", PrometheusDjangoView.as_view()),
+    re_path("^metrics/?$", PrometheusDjangoView.as_view()),  # Prometheus asks without the slash
 ]

@@ -1,4 +1,4 @@
-"""Imports packages, modules and files, and finds the typed events that they define."""
+"""Imports packages, modules, files and folders, and finds the typed events that they define."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Found(NamedTuple):
 
 
 def find_classes(targets: list[str]) -> Found:
-    """Return the events that packages, modules and files define, other than abstract ones.
+    """Return the events that packages, modules, files and folders define, other than abstract ones.
 
     Raises UsageError for a target that does not exist.
     """
@@ -119,7 +119,10 @@ def _find_name(target: str) -> str:
     if not path.exists():
         raise UsageError(f"{printable(target)} does not exist")
     if path == Path.cwd() and not (path / "__init__.py").is_file():
-        raise UsageError("name a package or a module of this folder")
+        raise UsageError(
+            f"'{printable(target)}' is no package; name a package or a module of this folder, "
+            "such as shop"
+        )
     names = [] if path.name == "__init__.py" else [path.stem]
     folder = path.parent
     while (folder / "__init__.py").is_file():

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 _MARKDOWN, _JSON_SCHEMA = "markdown", "json-schema"
 _DESCRIPTION = (
-    "List the classes of events (whisperr.Event) that packages, modules or files define, with "
-    "their descriptions and properties: the tracking plan of an application. Of a package, it "
+    "List the classes of events (whisperr.Event) that packages, modules, files or folders define, "
+    "with their descriptions and properties: the tracking plan of an application. Of a package, it "
     "imports every module other than __main__, conftest and tests. Clients that the modules create "
     "need no key and send nothing; threads and exit functions of the modules do not delay the end. "
-    "The list has the fields of the classes, and not the properties that whisperr.scope() and "
-    "default_properties add: JSON Schema refuses those in an event."
+    "Properties that whisperr.scope() and default_properties add are in the list if the class has "
+    "them as fields, such as tenant: str | None = None; JSON Schema refuses others."
 )
 _EXAMPLES = """\
   whisperr events shop

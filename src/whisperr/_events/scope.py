@@ -150,8 +150,8 @@ def scope(
 
     All clients and all trackers add them. Of a name that occurs more than once, the value of the
     call wins, then that of the innermost scope, then the client's `default_properties`. A
-    field of a typed event that is None counts as not given. An `identify` has no properties, so a
-    scope does not change it.
+    field of a typed event that is None counts as not given, so they fill it. An `identify` has no
+    properties, so a scope does not change it.
 
     The block covers what it runs, also in functions, tasks and threads that Python gives its
     context: tasks of asyncio and `asyncio.to_thread` inherit it; `threading.Thread` does so only
@@ -169,8 +169,9 @@ def scope(
         more: Properties by name. Values of any type become JSON.
 
     Returns:
-        A context manager. It never raises: a value that cannot become JSON is left out of the
-        events, and reported to `on_error` and the log for each event.
+        A context manager, not a decorator. Entering and leaving it never raises. A value that
+        cannot become JSON is left out of the events, and reported to `on_error` and the log for
+        each event; with `strict=True`, `track` raises InvalidEvent.
 
     Raises:
         TypeError: `properties` or `context` is not a mapping, or `properties` is given by name.

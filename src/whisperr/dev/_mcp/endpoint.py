@@ -242,10 +242,10 @@ def get_instructions(source: Source) -> str:
     """Return what a client tells its model about this server."""
     return f"""\
 This is `whisperr dev`: it receives the events of an application on this machine, validates them \
-as the Whisperr service does, and sends nothing on. Use it to instrument an application and to \
+as the Whisperr service does, and forwards nothing. Use it to instrument an application and to \
 prove that its events arrive:
 1. Call `arrivals` and keep `last`.
-2. Start the application with {source.describe_start()}, and do what shall track an event. The \
+2. Start the application with {source.describe_start()}, and do what should send the event. The \
 client sends after 10 seconds, with 20 events, at flush(), and when the process ends.
 3. Call `wait_for` with the event type, the user and after=`last`. `reached: true` is the proof.
 4. If it was not reached, follow `hint`: `explain_refusal` says what was wrong and how to fix it.
