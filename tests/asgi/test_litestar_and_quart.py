@@ -67,7 +67,7 @@ def make_quart(**middleware: Any) -> Any:
     from quart import Quart, request, websocket
 
     app = Quart("shop")
-    app.asgi_app = WhisperrMiddleware(app.asgi_app, **middleware)  # type: ignore[method-assign]  # as Quart documents it
+    app.asgi_app = WhisperrMiddleware(app.asgi_app, **middleware)  # as Quart documents it
 
     @app.post("/async")
     async def upgrade() -> str:
@@ -145,7 +145,8 @@ def test_quart_resolves_in_the_context_of_the_request(
 
     async def of_request(scope: Any) -> str | None:
         await asyncio.sleep(0)
-        return request.headers.get("X-User")
+        user: str | None = request.headers.get("X-User")
+        return user
 
     with TestClient(make_quart(client=client, resolve_user=of_request)) as browser:
         for path in ("/async", "/sync", "/awaiting"):
