@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from whisperr import WhisperrError
     from whisperr._delivery.pipeline import Pipeline
+    from whisperr._delivery.pool import PoolThread
 
 
 @pytest.fixture
@@ -206,6 +207,25 @@ class TestShutdown:
         monkeypatch.setattr(one.scheduler, "abandon", join_first)
         one.begin_shutdown(time.monotonic() + LIMIT)
         assert gone.wait(LIMIT)
+
+    def test_a_client_that_another_thread_ends_after_a_step_closes_its_connection(
+        self, pipeline: Pipelines, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        transport = MemoryTransport()
+        one = pipeline(transport)
+        serve = one.thread.serve
+
+        def serve_and_end(thread: PoolThread) -> bool:
+            goes_on = serve(thread)
+            if transport.sent:
+                one.scheduler.abandon()
+            return goes_on
+
+        monkeypatch.setattr(one.thread, "serve", serve_and_end)
+        track(one, 1)
+        one.flush(LIMIT)
+        await_end(one.thread)
+        assert len(transport.closes) == 1
 
     def test_a_transport_that_blocks_cannot_hold_it(self, pipeline: Pipelines) -> None:
         errors = Errors()

@@ -259,14 +259,16 @@ class DeliveryThread:
                 load()
             if not self.ended:
                 self._step_alone(NEVER, thread.about_to_block)
-            if self.ended:
-                self._scheduler.disconnect()
         finally:
             thread.is_back()
 
     def let_go(self) -> None:
-        """Note that the delivery threads do not serve this client any more."""
+        """Close the connection: the delivery threads do not serve this client any more.
+
+        Here and not after the last step, because another thread may end the client after it.
+        """
         self._pool = None
+        self._turn.run(self._scheduler.disconnect, None)
         self.wake_waiting()
 
     def _ensure_thread(self) -> bool:
