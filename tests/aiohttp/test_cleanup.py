@@ -73,6 +73,7 @@ def test_the_event_loop_runs_while_the_events_are_delivered() -> None:
 
     asyncio.run(asyncio.wait_for(run(), BOUND))
     assert (client.stats().delivered, client.stats().held) == (1, 0)
+    assert client.shutdown() is True
 
 
 def test_a_cleanup_that_is_cancelled_ends_and_keeps_the_event() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.delivery.pipelines import Calls, Pipelines, get_batches, track
 from whisperr._contract import Answer
+from whisperr._delivery import pool
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ AT_A_LIMIT = "can't start new thread"
 
 
 @pytest.fixture
-def pipeline() -> Iterator[Pipelines]:
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipelines]:
+    """Make pipelines that no thread serves that clients of other tests have kept."""
+    monkeypatch.setattr(pool, "_pools", {})
     made = Pipelines()
     yield made
     made.end()
