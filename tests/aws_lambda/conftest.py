@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.served_client import server
 from whisperr import Whisperr
-from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from whisperr.dev import LocalServer
+
+__all__ = ["server"]  # a fixture for the tests
 
 
 class Context:
@@ -21,12 +25,6 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return int(self.seconds * 1000)
-
-
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as started:
-        yield started
 
 
 @pytest.fixture

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from http.client import HTTPConnection
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.dev.wire import BATCH, HEADERS, call, event, post
 from whisperr.dev import LocalServer, faults
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-NOW = datetime(2026, 6, 14, 12, 0, 1, tzinfo=timezone.utc).timestamp()
-
-
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer(clock=lambda: NOW) as started:
-        yield started
 
 
 def get(server: LocalServer, path: str) -> Any:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from json import dumps
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.dev.mcp_wire import TOOLS, call_tool, get_tool_error
-from tests.dev.wire import BATCH, event, post
+from tests.dev.wire import BATCH, NOW, event, post
 from whisperr.dev import Fault, LocalServer, Problem, ReceivedRequest, faults
 from whisperr.dev._ingest.model import to_arrival
 from whisperr.dev._mcp import tools
@@ -19,17 +18,6 @@ from whisperr.dev._mcp.definitions import DEFINITIONS
 from whisperr.dev._mcp.tools import Call, Source
 from whisperr.dev._memory.arrivals import Arrivals
 from whisperr.dev.faults import FaultInjector
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-NOW = datetime(2026, 6, 14, 12, 0, 1, tzinfo=timezone.utc).timestamp()
-
-
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer(clock=lambda: NOW) as started:
-        yield started
 
 
 def send(server: LocalServer, *events: Any) -> None:

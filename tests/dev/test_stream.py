@@ -7,28 +7,19 @@ import socket
 import sys
 import time
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from http.client import HTTPConnection, HTTPResponse
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
-from tests.dev.wire import BATCH, call, event, post
+from tests.dev.wire import BATCH, NOW, call, event, post
 from whisperr.dev import LocalServer, faults
 from whisperr.dev._memory.arrivals import Cursor
 from whisperr.dev._web import stream as _stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-NOW = datetime(2026, 6, 14, 12, 0, 1, tzinfo=timezone.utc).timestamp()
-
-
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer(clock=lambda: NOW) as started:
-        yield started
 
 
 class Reader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ HEADERS = {
     "Content-Type": "application/json",
 }
 BATCH = "/v1/events/batch"
+# A second after the time of each `event`.
+NOW = datetime(2026, 6, 14, 12, 0, 1, tzinfo=timezone.utc).timestamp()
 
 
 def event(message_id: str, **changes: Any) -> dict[str, Any]:

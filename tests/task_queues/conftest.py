@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hosts.trials.trial import Services
-from whisperr.dev import LocalServer
+from tests.served_client import server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-@pytest.fixture
-def server() -> Iterator[LocalServer]:
-    with LocalServer() as started:
-        yield started
+__all__ = ["server"]  # a fixture for the tests
 
 
 @pytest.fixture(scope="module")
